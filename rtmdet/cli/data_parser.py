@@ -72,7 +72,7 @@ def _add_data_convert(actions: argparse._SubParsersAction) -> None:
     yolo.add_argument("--out", type=as_path, required=True, help="COCO JSON to write")
     voc = new_command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.")
     voc.add_argument("annotations", type=as_path, help="folder of the XML files, or the one with Annotations/")
-    voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
+    voc.add_argument("--split", help="only the images of SPLIT.txt in ImageSets/Main/ or ImageSets/ (default: all)")
     _add_labeled_images(voc)
     labelme = new_command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.")
     labelme.add_argument("annotations", type=as_path, help="folder of the JSON files")

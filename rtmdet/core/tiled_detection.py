@@ -35,8 +35,8 @@ def detect_tiled(
 
     Each of them is letterboxed to an input of `input_size` (H, W). What a window shows whole is left to it. A box
     that a seam cuts is dropped if it is about a part of an object that is found whole. `selection` is that of each
-    window and of the picture; as boxes under its thresholds can take the place of others, windows are searched from
-    lower ones on: what is found above a threshold does not depend on where the search begins. The result is in NumPy
+    window and of the picture. Boxes under its thresholds can take the place of others, so the windows are searched
+    from lower ones on. Therefore what is found above a threshold does not depend on it. The result is in NumPy
     arrays.
     """
     size = image.shape[0], image.shape[1]
@@ -74,13 +74,14 @@ def _detect(
 def merge_windows(found: Detections, cut: np.ndarray, windows: np.ndarray) -> Detections:
     """One box per object, by falling score; `cut` (D,) bool: those that a seam may have cut, `windows` (D, 4) theirs.
 
-    Whole boxes come first: of two boxes of a class that show the same object, the whole one and then the one with the
-    higher score stays, with the higher one of both scores. A whole one needs DECIDES of the score of a cut one for
-    that. What a window shows of a whole object may look like one of another class, and goes, too.
+    Of two boxes of a class that show the same object, the whole one stays, or of two whole or two cut ones the one
+    with the higher score, with the higher one of both scores. A whole one needs DECIDES of the score of a cut one for
+    that; otherwise the cut one stays. What a window shows of a whole object may look like one of another class, and
+    goes, too.
     """
     real = ~_is_rest(found, cut, windows)  # before the others, whose scores they would raise
     found, cut = found[real], cut[real]
-    order = np.lexsort((-found.scores, cut))
+    order = np.argsort(-np.where(cut, found.scores, found.scores / DECIDES), kind="stable")
     kept, scores = np.zeros(len(found), bool), found.scores.copy()
     for label in np.unique(found.labels):
         own = order[found.labels[order] == label]
@@ -136,9 +137,8 @@ def _first_of_each_object(boxes: np.ndarray, scores: np.ndarray, cut: np.ndarray
         rest = np.flatnonzero(beside) + index + 1
         sides = np.minimum(boxes[index, 2:], boxes[rest, 2:]) - np.maximum(boxes[index, :2], boxes[rest, :2])
         overlap = sides.clip(0).prod(1)
-        sure = scores[index] >= DECIDES * scores[rest]
-        same = sure & (overlap > SAME_OBJECT * (areas[index] + areas[rest] - overlap))
-        part = sure & cut[rest] & (overlap > COVERED * areas[rest])
+        same = overlap > SAME_OBJECT * (areas[index] + areas[rest] - overlap)
+        part = cut[rest] & (overlap > COVERED * areas[rest])
         free[rest[same | part]] = False
         scores[index] = max(scores[index], scores[rest[same]].max(initial=0))
     return np.flatnonzero(free), scores

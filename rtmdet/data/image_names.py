@@ -147,7 +147,8 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
 def _remarks(source: Path, folder: Path, found: dict[str, str]) -> list[str]:
     """A line if files were found under other names than in the annotation file, one if in other folders."""
     moved = in_other_folders(found)
-    others = {name: file for name, file in found.items() if name != file and name not in moved}
+    meant = {name for name in found if named_file(source, name)}
+    others = {name: file for name, file in found.items() if name not in (file, *moved, *meant)}
     kinds = (
         (others, "differ from the files", "matched by the last parts of their paths or without suffix"),
         (moved, "are found only in another folder", "make sure that these are the labeled images"),

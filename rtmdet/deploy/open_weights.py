@@ -14,6 +14,9 @@ from rtmdet.core.facts import ModelFacts
 from rtmdet.core.paths import FilePath, user_path
 from rtmdet.deploy.exported import ExportedBackend
 
+if TYPE_CHECKING:
+    from rtmdet.models.rtmdet import RTMDet
+
 EXPORTED_SUFFIXES = (".onnx", ".xml")
 
 
@@ -36,10 +39,6 @@ def open_exported(path: Path, device: str = "auto", threads: int | None = None) 
     from rtmdet.deploy.openvino_backend import open_openvino
 
     return open_openvino(path, device, threads)
-
-
-if TYPE_CHECKING:
-    from rtmdet.models.rtmdet import RTMDet
 
 
 def open_weights(

@@ -98,8 +98,8 @@ class _Network:
     def _compiled(self, shape: tuple[int, ...]) -> Any:
         with self._lock:
             self._seen[shape] += 1
-            often = self._seen[shape] == REPEATS and len(self._own) < MOST_SHAPES
-            if often and self._general.input(0).partial_shape.is_dynamic:
+            is_due = self._seen[shape] == REPEATS and len(self._own) < MOST_SHAPES
+            if is_due and self._general.input(0).partial_shape.is_dynamic:
                 model = self._model.clone()
                 model.reshape(list(shape))
                 self._own[shape] = _core().compile_model(model, "CPU", self._settings)

@@ -167,7 +167,7 @@ def verify_file(
         if worse:
             limit = LARGEST_AP_DIFFERENCE if most_drop is None else most_drop
             ap_text = f"AP is {metric_text(measured[1])} instead of {metric_text(ap)}"
-            faults.append(f"{ap_text}: {ap - measured[1]:.2g} less, at most {limit:g} is allowed")
+            faults.append(f"{ap_text}: it may differ by {limit:g}, found {abs(ap - measured[1]):.2g}")
     ids = [*detector.category_ids]
     note = ""
     if format == "openmmlab" and ids != sorted(ids):

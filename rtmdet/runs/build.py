@@ -125,7 +125,7 @@ def describe_split(name: str, dataset: CocoDataset) -> str:
     if unused:
         text += f"; not used: {unused}"
     if left_out := len(dataset.coco.imgs) - len(dataset):
-        text += f"; {left_out} images without usable boxes skipped (data.keep_empty=true includes those without any)"
+        text += f"; {left_out} images without usable boxes skipped (data.keep_empty=true uses those without objects)"
     return text
 
 

@@ -110,8 +110,8 @@ def run_to_resume(resume: bool | Path, *, config: Path | None, data: Path | None
         return resume
     if resume.name not in (*RESUMED, CONFIG):
         raise InputError(
-            f"{resume} to resume: a run continues from its {RESUMED[0]}: give its folder, {resume.parent}; or begin "
-            f"another run from these weights with --weights {resume}"
+            f"{resume} to resume: a run continues from its {RESUMED[0]}: give its folder, {resume.parent}"
+            + (f"; or begin another run from these weights with --weights {resume}" if resume.is_file() else "")
         )
     return resume.parent
 
@@ -126,8 +126,8 @@ def _not_both(run: Path, option: str, value: object) -> str:
 def split_section(override: str) -> Iterator[str]:
     """`train={epochs: 3, seed: 1}` as train.epochs=3 and train.seed=1; other overrides as they are."""
     key, _, text = override.partition("=")
-    known = key.strip() in SECTIONS and yaml_or_none(text)  # a fault is reported later
-    section = yaml.compose(text, yaml.SafeLoader) if known else None
+    is_section = key.strip() in SECTIONS and isinstance(yaml_or_none(text), dict)  # a fault is reported later
+    section = yaml.compose(text, yaml.SafeLoader) if is_section else None
     if not isinstance(section, yaml.MappingNode):
         yield override
         return

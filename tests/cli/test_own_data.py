@@ -137,7 +137,7 @@ def test_what_teaches_nothing_is_said(command: Command, dataset: Path, words: li
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("kites.json: repeated annotation ids: 1") == 1, "of the file that was split"
     assert "no examples of kite: they cannot be learned; remove them from data.classes" in result.stdout
-    assert "1 images without usable boxes skipped (data.keep_empty=true includes those without any)" in result.stdout
+    assert "1 images without usable boxes skipped (data.keep_empty=true uses those without objects)" in result.stdout
 
 
 def test_runs_have_names_of_their_own_and_go_on_with_their_data_only(

@@ -18,6 +18,7 @@ def test_sections() -> None:
          {"data.train.images": "a b", "data.input_size": "[320, 416]"}),
         ('train={"learning_rate": 0.001, "device": null}', {"train.learning_rate": "0.001", "train.device": "null"}),
         ("augmentation.extra=[{name: D4}]", {"augmentation.extra": "[{name: D4}]"}),
+        ("train={}", {}),
         ("train={output: 010}", {"train.output": "010"}),
         ("train=7", {"train": "7"}),
     ],

@@ -155,6 +155,15 @@ def test_the_whole_box_takes_the_score_of_a_surer_piece() -> None:
     assert merged.boxes.tolist() == [[0, 0, 10, 4], [0, 0, 10, 10]], "too weak to decide about the pieces"
 
 
+@pytest.mark.parametrize(("whole", "cut", "stays"), [(0.19, 0.39, 1), (0.2, 0.39, 0), (0.6, 0.5, 0)])
+def test_an_object_has_one_box(whole: float, cut: float, stays: int) -> None:
+    boxes = np.array([[0, 0, 100, 100], [0, 0, 100, 96]], np.float32)
+    found = Detections(boxes, np.array([whole, cut], np.float32), np.zeros(2, np.int64))
+    merged = merge_windows(found, np.array([False, True]), EVERYWHERE[:2])
+    assert merged.boxes.tolist() == boxes[[stays]].tolist()
+    assert merged.scores.tolist() == pytest.approx([max(whole, cut)])
+
+
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.6])
 def test_what_is_found_does_not_depend_on_where_the_search_begins(threshold: float) -> None:
     rng = np.random.default_rng(0)

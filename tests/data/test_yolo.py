@@ -172,6 +172,22 @@ def test_lists_of_images_beside_the_names_are_the_splits(tmp_path: Path, given: 
     assert (names, found.unread) == ({"train": ["a.png"], "val": ["b.png"]}, [])
 
 
+def test_what_lists_of_images_leave_out_is_named_or_found_by_folders(tmp_path: Path) -> None:
+    objects = dict.fromkeys("ab", "0 0.5 0.5 0.5 0.5\n")
+    write_data(tmp_path, labels=objects, images="obj")
+    write_data(tmp_path, labels=objects, images="valid")
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "obj.names").write_text("dog\ncat\n")
+    (tmp_path / "train.txt").write_text("obj/a.png\n")
+    found = open_dataset(tmp_path)
+    assert {name: len(split.coco["images"]) for name, split in found.splits.items()} == {"train": 1, "val": 2}
+    assert f"{tmp_path}: 1 images in no list, such as obj/b.png: not used" in found.remarks
+    (tmp_path / "train.txt").write_text("obj/a.png\nobj/c.png\n")
+    found = open_dataset(tmp_path)
+    assert {name: len(split.coco["images"]) for name, split in found.splits.items()} == {"train": 2, "val": 2}
+    assert any(text.startswith("lists of images are not used: ") for text in found.remarks)
+
+
 def test_names_in_a_data_yaml_are_taken_as_written(tmp_path: Path) -> None:
     """YAML would take no for False, 12:30 for 750, 2.50 for 2.5 and 010 for 8."""
     path = write_data(tmp_path, labels={"a": "3 0.5 0.5 0.2 0.2"}, description={})

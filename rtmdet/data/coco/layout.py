@@ -76,7 +76,10 @@ def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> P
     """
     if any(named_file(file, name) for name in names[:TRIED_NAMES]):
         there = (named_file(file, name) or file.resolve().parent / name for name in names)
-        return common_folder(path.parent for path in there if path.is_file())
+        folder = common_folder(path.parent for path in there if path.is_file())
+        if folder == Path(folder.anchor):
+            raise InputError(f"{file}: expected images in a folder, found them all over {folder}: move them into one")
+        return folder
     names = names[:TRIED_NAMES]
     likely = _image_folders(file, split or split_name(Path(file.name)))
     folders = [folder for folder in dict.fromkeys(map(as_on_disk, likely)) if folder.is_dir()]

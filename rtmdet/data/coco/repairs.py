@@ -63,7 +63,7 @@ def turn_rotated_boxes(annotations: Iterable[Any]) -> int:
     for annotation in annotations:
         attributes = annotation.get("attributes")
         angle = attributes.get("rotation", 0.0) if isinstance(attributes, dict) else 0.0  # in degrees, clockwise
-        if annotation.get("segmentation") or type(angle) not in (int, float) or not 0 < angle % 360 < 360:
+        if annotation.get("segmentation") or type(angle) not in (int, float) or not 0 < abs(angle) < 360:
             continue  # an outline is rotated already
         x, y, width, height = annotation["bbox"]
         _, box = rotated_box(x + width / 2, y + height / 2, width, height, angle=math.radians(angle))

@@ -107,9 +107,8 @@ def read_layout(path: Path) -> YoloLayout:
         return _from_data_yaml(file, read_data_yaml(file))
     root = path if path.is_dir() else file.parent
     names = dict(enumerate(_listed_names(file)))
-    lists = image_lists(root) or image_lists(file.parent)
-    image_paths, unnamed = (_relative(lists, root), []) if lists else _folders(root)  # which lists every level
-    return YoloLayout(file, _distinct(file, names), image_paths, root, levels=0, remarks=unused_remark(root, unnamed))
+    image_paths, remarks = _splits(root, image_lists(root) or image_lists(file.parent))
+    return YoloLayout(file, _distinct(file, names), image_paths, root, levels=0, remarks=remarks)
 
 
 def absent_splits(layout: YoloLayout) -> list[str]:
@@ -218,15 +217,29 @@ def _image_path(layout: YoloLayout, split: str, given: str) -> Path:
     tails = [home.joinpath(*parts[start:]) for start in range(max(len(parts) - 1, 1))]
     named = [layout.root / given, home / given]
     for path in map(as_on_disk, (*tails, *named) if ".." in Path(given).parts else (*named, *tails)):
-        if os.path.isdir(path) or (path.suffix == ".txt" and os.path.isfile(path)):
+        if os.path.isdir(path) or (path.suffix.lower() == ".txt" and os.path.isfile(path)):
             return path
     raise MissingFolderError(
         f"{layout.file}: the folder of {split!r}, {given}, does not exist; correct 'path' or {split!r}"
     )
 
 
-def _relative(lists: Mapping[str, Sequence[Path]], root: Path) -> dict[str, list[str]]:
-    return {split: [str(file.relative_to(root)) for file in files] for split, files in lists.items()}
+def _splits(root: Path, lists: Mapping[str, Sequence[Path]]) -> tuple[dict[str, list[str]], list[str]]:
+    """The lists of images of each split, or its folders if it has none; and remarks."""
+    folders, unnamed = _folders(root)  # which lists every level
+    try:
+        listed = {os.path.abspath(image) for file in chain(*lists.values()) for image in _listed(file, root)}
+    except InputError as error:  # as where photos were converted to JPEG later
+        return folders, [*unused_remark(root, unnamed), f"lists of images are not used: {error}"]
+    if not lists:
+        return folders, unused_remark(root, unnamed)
+    found = {split: paths for split, paths in folders.items() if split not in ("train", *lists)}
+    used = {root / path for paths in found.values() for path in paths}
+    others = [path for path in files_below(root, IMAGE_SUFFIXES) if path.parent not in used]
+    lost = [path for path in others if os.path.abspath(path) not in listed]
+    text = f"{root}: {len(lost)} images in no list, such as {lost[0].relative_to(root)}: not used" if lost else ""
+    found |= {split: [str(file.relative_to(root)) for file in files] for split, files in lists.items()}
+    return {split: found[split] for split in SPLITS if split in found}, [text] if text else []
 
 
 def _folders(root: Path) -> tuple[dict[str, list[str]], list[str]]:

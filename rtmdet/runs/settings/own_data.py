@@ -9,14 +9,15 @@ from pathlib import Path
 
 import yaml
 
-from rtmdet.config.file import load_config, parse_config
+from rtmdet.config.file import load_config, moved, parse_config
 from rtmdet.config.recipe import Choice, choose_recipe
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json
 from rtmdet.core.processes import started_processes
-from rtmdet.core.whole_file import sha256_of
 from rtmdet.core.wording import shortened
+from rtmdet.data.coco.layout import file_names
 from rtmdet.data.formats.splits import Split
 from rtmdet.runs.build import build_training_samples, check_model_size, open_split, training_device
 from rtmdet.runs.folder import CONFIG, check_unused, holds_run, keep_origin, load_run, origin_of
@@ -72,11 +73,15 @@ def check_same_validation(config: Config, folder: Path) -> None:
     """Raise InputError for a resumed run with other validation images: its best weights were chosen by AP on them."""
     if not (folder / CONFIG).exists():
         return
-    begun, given = load_config(folder / CONFIG).data.val.annotations, config.data.val.annotations
-    if all(map(os.path.isfile, (begun, given))) and sha256_of(Path(begun)) != sha256_of(Path(given)):
+    begun = load_config(folder / CONFIG)
+    before, given = (each.data.val.annotations for each in (moved(begun, begun.train.output, folder), config))
+    if not all(map(os.path.isfile, (before, given))):
+        return
+    names = [{Path(name).name for name in file_names(read_json(Path(path)))} for path in (before, given)]
+    if names[0] != names[1]:
         raise InputError(
-            f"{given}: {folder} was validated on {begun} so far, and AP on other images does not compare: leave "
-            "data.val as it was, and measure on others with rtmdet evaluate"
+            f"{given}: {folder} was validated on the images of {before} so far, and AP on others does not compare: "
+            "leave data.val as it was, and measure on others with rtmdet evaluate"
         )
 
 
