@@ -1,6 +1,11 @@
 """`rtmdet train` and `rtmdet check`: train a detector, or only make the checks before the first training step."""
 
 import argparse
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
 
 from rtmdet.core.console import say
 from rtmdet.core.distributed import StoppedByAnother
@@ -40,10 +45,31 @@ def run(arguments: argparse.Namespace) -> int:
     if check:
         return 0 if dry_run(options, overfits=arguments.overfit) else 1
     try:
-        run_training(options)
+        with without_lost_connections():
+            run_training(options)
     except Interrupted as stopped:
         say("to continue, run the same command with --resume")
         return 128 + stopped.number
     except StoppedByAnother:
         return 2
     return 0
+
+
+@contextmanager
+def without_lost_connections() -> Iterator[None]:
+    """Keep multiprocessing's thread that hands memory to loader processes from printing a traceback.
+
+    It would where such a process ends meanwhile, as by a signal to all processes that is to end the run. The loader
+    reports a process that it misses.
+    """
+    usual = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if threading.current_thread() is threading.main_thread() or not isinstance(error, ConnectionError):
+            usual(kind, error, trace)
+
+    sys.excepthook = hook
+    try:
+        yield
+    finally:
+        sys.excepthook = usual

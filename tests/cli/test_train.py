@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from forks import start_command
 from training.small_run import Recorder
 
 import rtmdet
+from rtmdet.cli.train import without_lost_connections
 from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES, metric_text
@@ -400,6 +402,27 @@ def test_two_processes_stop_together_at_a_signal(config: Path, tmp_path: Path) -
     assert out.count("to continue, run") == 1
     assert "[rank" not in err, "no traceback of ours"
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration >= 1
+
+
+@pytest.mark.parametrize(("error", "printed"), [(ConnectionResetError, False), (ValueError, True)])
+def test_a_loader_process_that_ends_while_it_starts_prints_nothing(
+    capsys: pytest.CaptureFixture[str], error: type[Exception], printed: bool
+) -> None:
+    """multiprocessing's thread calls the hook, as a signal to all processes may end it at any moment."""
+
+    def serve() -> None:
+        try:
+            raise error("gone")
+        except error:
+            sys.excepthook(*sys.exc_info())
+
+    before = sys.excepthook
+    with without_lost_connections():
+        thread = threading.Thread(target=serve)
+        thread.start()
+        thread.join()
+    assert ("gone" in capsys.readouterr().err) == printed
+    assert sys.excepthook is before
 
 
 @pytest.mark.slow
