@@ -88,8 +88,7 @@ def detect(
     """The detections in each of B letterboxed images, uint8 RGB (B, 3, H, W)."""
     size = images.shape[2], images.shape[3]
     outputs = backend.forward(images)
-    thresholds, most = selection.class_thresholds, selection.max_detections
-    if not thresholds:
+    if not selection.class_thresholds:
         return backend.select(outputs, size, letterboxes, selection)
     every = replace(selection, max_detections=len(STRIDES) * selection.nms_pre)  # the limit counts what is left
-    return [detections.above(thresholds)[:most] for detections in backend.select(outputs, size, letterboxes, every)]
+    return [selection.kept(detections) for detections in backend.select(outputs, size, letterboxes, every)]

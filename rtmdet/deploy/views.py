@@ -89,8 +89,7 @@ def merge_views(parts: Sequence[Detections], selection: Selection) -> Detections
     """
     if len(parts) == 1:
         return parts[0]
-    thresholds, most = selection.class_thresholds, selection.max_detections
-    if not thresholds:
+    if not selection.class_thresholds:
         return suppress(Detections.join(parts), selection)
     every = replace(selection, max_detections=sum(map(len, parts)))  # the limit counts what is left
-    return suppress(Detections.join(parts), every).above(thresholds)[:most]
+    return selection.kept(suppress(Detections.join(parts), every))

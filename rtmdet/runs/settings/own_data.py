@@ -17,6 +17,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json
 from rtmdet.core.processes import started_processes
 from rtmdet.core.wording import shortened
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.layout import file_names
 from rtmdet.data.formats.splits import Split
 from rtmdet.runs.build import build_training_samples, check_model_size, open_split, training_device
@@ -150,7 +151,8 @@ class OwnData:
             return parse_config(yaml.safe_dump(derived), f"--data {options.data_set}", overrides)
 
         config = resolved()
-        images = self._training_images(config)
+        dataset = open_split(config, config.data.classes, training=True)
+        images = _images_of_an_epoch(config, dataset)
         start = start_of(found, config.model)
         names = config.data.classes or self.classes
         choices = choose_recipe(
@@ -163,7 +165,7 @@ class OwnData:
         )
         if config.evaluation.input_size is not None:
             choices = [choice for choice in choices if choice.key != "evaluation.choose_input_size"]
-        for choice in chain(choices, self._measure(resolved, found if start == "detector" else None, given)):
+        for choice in chain(choices, _measure(resolved, dataset, found if start == "detector" else None, given)):
             section, name = choice.key.split(".")
             derived.setdefault(section, {})[name] = choice.value
             if choice.key not in given:
@@ -172,42 +174,43 @@ class OwnData:
         keep_digests(splits, copies)
         return config
 
-    def _training_images(self, config: Config) -> int:
-        """The images of an epoch, with their windows if they are cut, as the training counts them."""
-        dataset = open_split(config, config.data.classes, training=True)
-        if tile := config.data.tile:
-            say(
-                f"  data.tile: {tile}  ({dataset.window_count} windows of {tile} x {tile} pixels beside "
-                f"{len(dataset) - dataset.window_count} whole pictures)"
-            )
-        return len(build_training_samples(config, dataset))
 
-    def _measure(
-        self, resolved: Callable[[], Config], detector: LoadedWeights | None, given: Container[str]
-    ) -> Iterator[Choice]:
-        """The MEASURED settings that the user does not give.
+def _images_of_an_epoch(config: Config, dataset: CocoDataset) -> int:
+    """The images of an epoch, with their windows if they are cut, as the training counts them."""
+    if tile := config.data.tile:
+        say(
+            f"  data.tile: {tile}  ({dataset.window_count} windows of {tile} x {tile} pixels beside "
+            f"{len(dataset) - dataset.window_count} whole pictures)"
+        )
+    return len(build_training_samples(config, dataset))
 
-        `resolved` gives the configuration so far; `detector` is None if neck and head start from scratch.
-        """
-        config = resolved()  # bad settings fail before anything takes time
-        keys = [key for key in ((INPUT_SIZE,) if detector is None else MEASURED) if key not in given]
-        if not keys:
-            return
-        dataset = open_split(config, config.data.classes, training=True)
-        device = training_device(config.train.device)
-        model = None
-        if detector is not None and keys != [RESIZE_RANGE]:  # which follows from the boxes alone
-            model = build_detector(detector, config.model, dataset.classes, device)
-        for key in keys:
-            if key == INPUT_SIZE:
-                choice = choose_input_size(dataset, model, device)
-            elif key == RESIZE_RANGE:
-                choice = choose_resize_range(*relative_sizes(dataset.without_reduced()), dataset.classes)
-            else:
-                assert model is not None, "otherwise there is nothing to choose"
-                size, batch_size = resolved().data.input_size, config.data.batch_size
-                choice = choose_norm_statistics(model, dataset, size, batch_size, device)
-            yield choice
+
+def _measure(
+    resolved: Callable[[], Config], dataset: CocoDataset, detector: LoadedWeights | None, given: Container[str]
+) -> Iterator[Choice]:
+    """The MEASURED settings that the user does not give.
+
+    `resolved` gives the configuration so far, `dataset` has the training images; `detector` is None if neck and head
+    start from scratch.
+    """
+    config = resolved()  # bad settings fail before anything takes time
+    keys = [key for key in ((INPUT_SIZE,) if detector is None else MEASURED) if key not in given]
+    if not keys:
+        return
+    device = training_device(config.train.device)
+    model = None
+    if detector is not None and keys != [RESIZE_RANGE]:  # which follows from the boxes alone
+        model = build_detector(detector, config.model, dataset.classes, device)
+    for key in keys:
+        if key == INPUT_SIZE:
+            choice = choose_input_size(dataset, model, device)
+        elif key == RESIZE_RANGE:
+            choice = choose_resize_range(*relative_sizes(dataset.without_reduced()), dataset.classes)
+        else:
+            assert model is not None, "otherwise there is nothing to choose"
+            size, batch_size = resolved().data.input_size, config.data.batch_size
+            choice = choose_norm_statistics(model, dataset, size, batch_size, device)
+        yield choice
 
 
 def check_resumable(options: RunOptions, folder: Path) -> None:
